@@ -2,11 +2,13 @@ import { toKithError } from "../../libs/base/index.js";
 import type { OperationRecord } from "../../libs/cluster/index.js";
 import type { Model, ModelPoint } from "../../libs/engine/testing.js";
 import type { RestoreOrigin } from "../../libs/model/index.js";
-import type { pb } from "../../libs/wire/index.js";
+import { hashSlotOf } from "../../libs/sharding/index.js";
+import { decodeRecord, type pb } from "../../libs/wire/index.js";
 import { type Judge, numFromKey, printContent } from "./check.js";
 import { Client, idCount } from "./client.js";
 import type { SimulatedCluster } from "./cluster.js";
 import type { Entry } from "./history.js";
+import type { RecordedLog } from "./nats.js";
 
 /** Collections that are made of backups, at most; each is looked at to its last point. */
 const restoredMax = 4;
@@ -20,6 +22,8 @@ export class Backups {
   readonly #history: readonly Entry[];
   /** When each was asked for, by its id. */
   readonly #askedMs = new Map<string, number>();
+  /** Where the logs of the shards ended when a collection was asked for that has a time's state, by its name. */
+  readonly #endsAsked = new Map<string, ReadonlyMap<number, number>>();
   #restoredCount = 0;
 
   constructor(cluster: SimulatedCluster, history: Entry[]) {
@@ -61,28 +65,60 @@ export class Backups {
     const backups = (await this.#client.listBackups()) ?? [];
     const backup = backups[random.below(backups.length)];
     if (backup === undefined || this.#restoredCount === restoredMax) return;
+    const collection = `r${this.#restoredCount++}`;
+    const kind = random.float();
+    const ends = kind < 0.6 ? await this.#endsOf(backup) : undefined;
+    if (ends !== undefined) this.#endsAsked.set(collection, ends);
     await this.#client.restore({
-      ...{ location: "", id: backup.id, collection: `r${this.#restoredCount++}` },
+      ...{ location: "", id: backup.id, collection },
       shardCount: random.float() < 0.5 ? 0 : 1 + random.below(4),
       replicationFactor: 1 + random.below(size.shardNodes),
-      until: random.float() < 0.4 ? await this.#laterState(backup) : undefined,
+      until:
+        ends &&
+        (kind < 0.3
+          ? { $case: "sequences", value: { shards: this.#laterSequences(backup, ends) } }
+          : { $case: "time", value: await this.#laterTime(backup, ends) }),
     });
   }
 
-  /** Some records behind the backup, as far as there are some. */
-  async #laterState({ collectionId, shards }: pb.Backup): Promise<pb.RestoreBackupRequest["until"]> {
-    const { nats, world } = this.#cluster;
-    const sequences: Record<number, number> = {};
-    for (const { shard, sequence } of shards) {
+  /** Where the logs behind a backup end now; without those of shards that were split, which are gone. */
+  async #endsOf({ collectionId, shards }: pb.Backup): Promise<Map<number, number>> {
+    const ends = new Map<number, number>();
+    for (const { shard } of shards) {
       try {
-        const { lastSequence } = await nats.log.state({ collectionId, shard });
-        sequences[shard] = Math.min(sequence + world.random.below(4), Math.max(sequence, lastSequence));
+        ends.set(shard, (await this.#cluster.nats.log.state({ collectionId, shard })).lastSequence);
       } catch (error) {
-        // A shard that was split is gone, and its log.
         toKithError(error);
       }
     }
-    return { $case: "sequences", value: { shards: sequences } };
+    return ends;
+  }
+
+  /** Some records behind the backup, as far as there are some. */
+  #laterSequences({ shards }: pb.Backup, ends: ReadonlyMap<number, number>): Record<number, number> {
+    const { random } = this.#cluster.world;
+    return Object.fromEntries(
+      shards.flatMap(({ shard, sequence }) => {
+        const end = ends.get(shard);
+        return end === undefined ? [] : [[shard, Math.min(sequence + random.below(4), Math.max(sequence, end))]];
+      }),
+    );
+  }
+
+  /** The time of a record behind the backup, as a router had it; or one within some seconds, which may be still to come. */
+  async #laterTime({ collectionId, shards, endedAt }: pb.Backup, ends: ReadonlyMap<number, number>): Promise<Date> {
+    const { nats, world } = this.#cluster;
+    const { random } = world;
+    const endedMs = endedAt?.getTime() ?? 0;
+    const { shard, sequence } = shards[random.below(shards.length)] as pb.BackupShard;
+    const behind = (ends.get(shard) ?? 0) - sequence;
+    if (behind > 0 && random.float() < 0.6) {
+      const data = await nats.log
+        .read({ collectionId, shard }, sequence + 1 + random.below(behind))
+        .catch(() => undefined);
+      if (data !== undefined) return new Date(Math.max(endedMs, decodeRecord(data).appendedAtMs));
+    }
+    return new Date(endedMs + random.below(4_000));
   }
 
   /** Writes to what is open of the restored. */
@@ -179,18 +215,47 @@ export class Backups {
     if (record === undefined || record.restoring !== undefined) return [];
     const name = `the collection "${record.name}" that was made of the backup ${id}`;
     if (backup === undefined) return [`${name}, which is not there`];
-    const later = until !== undefined && "sequences" in until ? until.sequences : {};
-    const expected = backup.shards.flatMap(({ shard, sequence }) => {
-      const at = later[shard] ?? sequence;
-      return judge.pastOf(backup.collectionId, shard)?.between(at, at) ?? [];
-    });
-    const found = record.shards.flatMap(({ shard, state }) => {
+    const points = record.shards.flatMap(({ shard, state }) => {
       const past = state === "active" ? judge.pastOf(collectionId, shard) : undefined;
-      return past === undefined ? [] : [past.last];
+      return past === undefined ? [] : [...past.last.points.values()];
     });
-    const [told, wanted] = [printAll(found), printAll(expected)];
-    return told === wanted ? [] : [`${name} has\n  ${told}\nand should have\n  ${wanted}`];
+    // What its shards were made of may have other slots: point by point.
+    return backup.shards.flatMap((part) => {
+      const states = this.#statesOf(part, backup.collectionId, record.name, until, judge);
+      const told = printAll(points.filter(({ id: key }) => isIn(part, hashSlotOf(key))));
+      const wanted = states.map((state) => printAll(state.points.values()));
+      if (wanted.includes(told)) return [];
+      return [`${name} has of the shard ${part.shard}\n  ${told}\nand should have\n  ${wanted.join("\nor\n  ")}`];
+    });
   }
+
+  /** What a collection may have of a part of its backup: one state; of a time, all records that were there when it was asked for, and perhaps later ones. */
+  #statesOf(
+    { shard, sequence }: pb.BackupShard,
+    collectionId: string,
+    restored: string,
+    until: RestoreOrigin["until"],
+    judge: Judge,
+  ): Model[] {
+    const { logs } = this.#cluster.ledger;
+    const past = judge.pastOf(collectionId, shard);
+    if (past === undefined) return [];
+    if (until === undefined || "sequences" in until) {
+      const at = until?.sequences[shard] ?? sequence;
+      return past.between(at, at);
+    }
+    const { records, afterSequence } = logs.get(`${collectionId}/${shard}`) as RecordedLog;
+    const isLater = (data: Uint8Array, i: number): boolean =>
+      afterSequence + 1 + i > sequence && decodeRecord(data).appendedAtMs > until.timeMs;
+    const later = records.findIndex(isLater);
+    const last = afterSequence + (later === -1 ? records.length : later);
+    const asked = this.#endsAsked.get(restored)?.get(shard) ?? sequence;
+    return past.between(Math.min(last, Math.max(sequence, asked)), last);
+  }
+}
+
+function isIn({ firstSlot, lastSlot }: pb.BackupShard, slot: number): boolean {
+  return firstSlot <= slot && slot <= lastSlot;
 }
 
 function isGoingOn(operation: string): boolean {
@@ -199,10 +264,8 @@ function isGoingOn(operation: string): boolean {
 }
 
 /** Without versions: what goes through the logs has new ones. */
-function printAll(states: readonly Model[]): string {
-  const points = states
-    .flatMap((state) => [...state.points.values()])
-    .map((point): [number, ModelPoint] => [numFromKey(point.id), point]);
-  const own = points.filter(([id]) => id < laterIds).sort(([a], [b]) => a - b);
+function printAll(points: Iterable<ModelPoint>): string {
+  const all = [...points].map((point): [number, ModelPoint] => [numFromKey(point.id), point]);
+  const own = all.filter(([id]) => id < laterIds).sort(([a], [b]) => a - b);
   return own.map(([id, point]) => `${id}: ${printContent(point)}`).join("\n  ");
 }

@@ -7,6 +7,7 @@ import {
   type BackupJobs,
   BackupLocations,
   type BackupResult,
+  type BackupWorker,
 } from "../../libs/backup/index.js";
 import {
   collectionsView,
@@ -45,6 +46,8 @@ export interface Planted {
   lease?(lease: Lease): Lease;
   /** What is backed up of a shard node. */
   backedUp?(replicas: BackedUp): BackedUp;
+  /** What a shard node does for backups. */
+  backups?(worker: BackupWorker): BackupWorker;
 }
 
 export type BackedUp = ConstructorParameters<typeof ShardBackups>[0]["replicas"];
@@ -109,7 +112,7 @@ export class SimulatedCluster {
   isFollowed = false;
   readonly nodes = new Map<string, Node>();
   readonly hosts = new Map<Process, ShardHost>();
-  readonly #workers = new Map<Process, ShardBackups>();
+  readonly #workers = new Map<Process, BackupWorker>();
   readonly #routers = new Map<Process, RouterApi>();
 
   constructor(
@@ -259,7 +262,7 @@ export class SimulatedCluster {
       const replicas = planted.backedUp?.(host) ?? host;
       const folder = `${data}/backups`;
       const worker = new ShardBackups({ locations: backups, log, clock, random, replicas, folder });
-      this.#workers.set(process, worker);
+      this.#workers.set(process, planted.backups?.(worker) ?? worker);
       await heartbeat.tell({});
       await host.settled();
     } else if (role === "router") {
@@ -382,7 +385,7 @@ export class SimulatedCluster {
     });
   }
 
-  #workerOf(process: Process): ShardBackups {
+  #workerOf(process: Process): BackupWorker {
     const worker = this.#workers.get(process);
     if (worker === undefined) throw shardBroken(`${process.name} is still starting`);
     return worker;

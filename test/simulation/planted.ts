@@ -1,3 +1,4 @@
+import type { BackupCall, BackupJob, BackupJobKind, BackupJobs, BackupWorker } from "../../libs/backup/index.js";
 import { toKithError } from "../../libs/base/index.js";
 import type { IndexFactory, ReplicaFiles } from "../../libs/engine/index.js";
 import type { VectorIndex } from "../../libs/ann/index.js";
@@ -55,6 +56,13 @@ async function withOldRow(index: VectorIndex, slotEnd: number): Promise<void> {
       vector.map((value) => value + 1),
     );
   }
+}
+
+/** The same work, for the state of a second later where it is for that of a time. */
+function past<T extends BackupJob>(job: T): T {
+  const until = job.kind === "feed" ? job.until : undefined;
+  if (until === undefined || !("timeMs" in until)) return job;
+  return { ...job, until: { ...until, timeMs: until.timeMs + 1_000 } };
 }
 
 /** Between the logs and the processes of one role. */
@@ -198,6 +206,18 @@ export const plantedFaults: readonly PlantedFault[] = [
           },
         });
       },
+    }),
+  },
+  {
+    name: "a backup brought past its time",
+    foundAt: 6,
+    area: "operations",
+    text: "a node brings a backup to a second after the time that was asked for: sound, and with what was written later",
+    plant: () => ({
+      backups: (worker): BackupWorker => ({
+        run: <K extends BackupJobKind>(job: BackupJobs[K]["job"] & { kind: K }, call: BackupCall) =>
+          worker.run<K>(past(job), call),
+      }),
     }),
   },
 ];

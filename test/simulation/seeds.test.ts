@@ -26,6 +26,8 @@ const foundBySeed = [
   [253, "a coordinator that took over while its cluster was being promoted left the primary's last records out"],
   [343, "the same, with several shards"],
   [393, "a cluster was promoted while it waited to go on after an outage, without what its primary had"],
+  [241, "a collection was to be restored to a time whose shard was split that moment, and was told to be nowhere"],
+  [1206, "a replica that was behind its log was backed up without what was acknowledged before"],
   [3103, "a coordinator that had just taken over told of no logs, and its cluster was promoted without whole replicas"],
 ] as const;
 
