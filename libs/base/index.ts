@@ -21,6 +21,7 @@ export { errorChain, levelError, openLevel } from "./leveldb.js";
 export { limits } from "./limits.js";
 export { getOwn, setOwn } from "./own.js";
 export { ownText } from "./own-text.js";
+export { segmented } from "./segmented.js";
 export { type Random, SeededRandom, systemRandom } from "./random.js";
 export { ReopeningDatabase } from "./reopening.js";
 export { type Runtime, systemRuntime } from "./runtime.js";

@@ -1,3 +1,5 @@
+import { segmented } from "../base/index.js";
+
 /** How texts are split into words. All of it is part of what a text condition means: it belongs to a field's schema. */
 export interface TokenizerOptions {
   /**
@@ -62,7 +64,7 @@ export class Tokenizer {
     if (this.options.kind === "whitespace") return folded.match(pieces) ?? [];
     if (isAscii) return folded.match(asciiWords) ?? [];
     const runs = folded.match(words) ?? [];
-    return unspaced.test(folded) ? runs.flatMap(segmented) : runs;
+    return unspaced.test(folded) ? runs.flatMap((run) => (unspaced.test(run) ? segmented(run) : run)) : runs;
   }
 
   #bound(all: string[]): string[] {
@@ -75,15 +77,6 @@ export class Tokenizer {
     }
     return bounded;
   }
-}
-
-const segmenter = new Intl.Segmenter("en", { granularity: "word" });
-
-function segmented(run: string): string[] {
-  if (!unspaced.test(run)) return [run];
-  const found: string[] = [];
-  for (const { segment, isWordLike } of segmenter.segment(run)) if (isWordLike) found.push(segment);
-  return found;
 }
 
 /** In characters, not in halves of surrogate pairs. */

@@ -1,9 +1,9 @@
-import { ownText } from "../base/index.js";
+import { ownText, segmented } from "../base/index.js";
 import type { AnalyzerOptions } from "../model/index.js";
 import { languageOf } from "./languages.js";
 
 /** Another one than before where analyzers with the same options make other tokens of a text: indexes of the ones before are built again. */
-export const analysisVersion = 2;
+export const analysisVersion = 3;
 
 /** A token with the part of the text that it comes from, in UTF-16 units. */
 export interface PlacedToken {
@@ -33,8 +33,6 @@ const letters = /[łøđħŧıæœþðŋŁØĐĦŦÆŒÞÐŊ]/gu;
 const rememberedMax = 200_000;
 /** Longer ones are cut: nobody asks for them, and each is kept in the index. In UTF-16 units. */
 const tokenLengthMax = 256;
-
-const segmenter = new Intl.Segmenter("en", { granularity: "word" });
 
 /**
  * Makes tokens of texts. Words are found by Unicode's properties, and in scripts without spaces by Intl.Segmenter: for others it would find nearly
@@ -101,7 +99,7 @@ export class Analyzer {
       return (run.match(cjkRuns) ?? []).flatMap((part) => (cjk.test(part) ? bigrams(part) : [part]));
     }
     if (!unspaced.test(run)) return [run];
-    return Array.from(segmenter.segment(run)).flatMap(({ segment, isWordLike }) => (isWordLike ? [segment] : []));
+    return segmented(run);
   }
 
   #tokensOf(word: string): readonly string[] {
