@@ -146,3 +146,33 @@ test("what cannot be is refused", async () => {
   expect(index.stats().rowCount).toBe(0);
   await index.close();
 });
+
+test.each<[Metric, Datatype]>([
+  ["l2", "i4"],
+  ["cosine", "binary"],
+  ["l2", "pq16"],
+  ["dot", "pq32"],
+  ["cosine", "pq64"],
+])("an exact search finds the nearest, however coarse the codes are: %s over %s", async (metric, datatype) => {
+  const index = await filled(optionsOf(metric, datatype));
+  const random = seededRandom(31);
+  const numbers = Float32Array.from({ length: 10 * dimension }, () => gaussian(random));
+  const mask = new Uint8Array(Math.ceil(count / 8)).fill(0b0101_0101);
+  for (let q = 0; q < 10; q++) {
+    const query = rowOf(numbers, dimension, q);
+    const nearest = naiveSearch(metric, rows, query, count).map(({ slot }) => slot);
+    const find = async (filter?: Uint8Array): Promise<number[]> => {
+      return [
+        ...(await index.search(query, { k: 10, ef: 1, exact: true, scored: 10, ...(filter && { filter }) })).slots,
+      ];
+    };
+    expect(await find()).toEqual(nearest.slice(0, 10));
+    expect(await find(mask)).toEqual(nearest.filter((slot) => slot % 2 === 0).slice(0, 10));
+  }
+  index.remove(range(0, count - 20));
+  const left = naiveSearch(metric, rows, rowOf(numbers, dimension, 0), count).filter(({ slot }) => slot >= count - 20);
+  const found = await index.search(rowOf(numbers, dimension, 0), { k: 10, ef: 1, exact: true });
+  expect([...found.slots]).toEqual(left.slice(0, 10).map(({ slot }) => slot));
+  const codes = await index.search(rowOf(numbers, dimension, 0), { k: 10, ef: 1, exact: true, codesOnly: true });
+  expect([...codes.distances]).not.toEqual([...found.distances]);
+});
