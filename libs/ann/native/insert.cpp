@@ -205,7 +205,7 @@ void Insertion::linkBack(uint32_t level, Scratch::Candidate from, uint32_t row) 
 
 /**
  * Of items in the order of their distance from a row, those that no one kept before shadows: that are nearer to the row than to any
- * of these, for dot by direction (lengths.h). `most` at the most, and all when they are fewer. They come first afterwards, and
+ * of these, for dot by direction as well (lengths.h). `most` at the most, and all when they are fewer. They come first afterwards, and
  * their number is returned.
  */
 size_t Insertion::choose(uint32_t from, Scratch::Candidate* items, size_t count, size_t most) const {
@@ -222,7 +222,10 @@ size_t Insertion::choose(uint32_t from, Scratch::Candidate* items, size_t count,
     using Item = const Scratch::Candidate&;
     if (!lengths_) return keep([&](Item kept, Item item) { return distances_.between(item.row, kept.row) < item.distance; });
     const float own = lengths_->of(from);
-    return keep([&](Item kept, Item item) { return distances_.between(item.row, kept.row) * own < item.distance * lengths_->of(kept.row); });
+    return keep([&](Item kept, Item item) {
+        const float between = distances_.between(item.row, kept.row);
+        return between < item.distance && between * own < item.distance * lengths_->of(kept.row);
+    });
 }
 
 }  // namespace kith
