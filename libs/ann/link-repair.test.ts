@@ -166,6 +166,29 @@ test("removed rows stay links for others, and copies of one vector hide nobody",
   await index.close();
 });
 
+test("rows that are nearly all as far from each other are found by their own vector", async () => {
+  const [width, size] = [1024, 6144];
+  const ones = new Float32Array(size * width);
+  for (let row = 0; row < size; row++) {
+    ones[row * width + (row % width)] = 1;
+    ones[row * width + ((row * 7 + 3 * Math.floor(row / width) + 1) % width)] = 1;
+  }
+  const index = createIndex({ ...optionsOf("l2", "f32"), dimension: width, tailRowsMax: size });
+  await index.add(range(0, size), ones);
+  await index.flush();
+  const found = async (): Promise<number> => {
+    let count = 0;
+    for (let slot = 0; slot < size; slot += 8) {
+      const { distances } = await index.search(rowOf(ones, width, slot), { k: 1, ef: 64 });
+      if (distances[0] === 0) count++;
+    }
+    return count / (size / 8);
+  };
+  // hnswlib 0.8.0 finds 0.76 of them. When repair took links from full lists first, 0.83 was the most that came of it.
+  await expect.poll(found, { timeout: 60_000, interval: 50 }).toBeGreaterThanOrEqual(0.9);
+  await index.close();
+});
+
 describe("the counts of links are those of a recount after any history", () => {
   test.each([
     ["l2", "f32", 2, 11],

@@ -114,7 +114,7 @@ napi_value evictedLink(Call& call) {
         links.append(i + 1);
         for (uint32_t n = 0; n < incoming.data[i]; ++n) repair.linked(i + 1);
     }
-    repair.link(0, fresh, [&](uint32_t, const uint32_t* rows, size_t measured, float* out) {
+    repair.linkInstead(0, fresh, [&](uint32_t, const uint32_t* rows, size_t measured, float* out) {
         for (size_t i = 0; i < measured; ++i) out[i] = distances.data[rows[i] - 1];
     });
     for (uint32_t i = 0; i < count; ++i)

@@ -28,26 +28,29 @@ void LinkRepair::adopt(uint32_t rows, const Copies& copies) {
     }
 }
 
-bool LinkRepair::link(uint32_t from, uint32_t to, const Measure& measure) {
+bool LinkRepair::link(uint32_t from, uint32_t to) {
     Links links(graph_, from, 0);
     if (from == to || links.has(to)) return from != to;
-    if (links.size() < graph_.config().connectivity_base) {
-        links.append(to);
-    } else if (!evicts_) {
-        return false;
-    } else {
-        // Links come in no order: the list was sorted when it was full last, and got others since.
-        const uint32_t count = links.size();
-        measured_.resize(count);
-        measure(from, links.rows(), count, measured_.data());
-        uint32_t farthest = count;
-        for (uint32_t i = 0; i < count; ++i) {
-            if (counts()[links[i]] > linksMin_ && (farthest == count || measured_[i] > measured_[farthest])) farthest = i;
-        }
-        if (farthest == count) return false;
-        --counts()[links[farthest]];
-        links.replace(farthest, to);
+    if (links.size() >= graph_.config().connectivity_base) return false;
+    links.append(to);
+    ++counts()[to];
+    return true;
+}
+
+bool LinkRepair::linkInstead(uint32_t from, uint32_t to, const Measure& measure) {
+    Links links(graph_, from, 0);
+    const uint32_t count = links.size();
+    if (!evicts_ || from == to || links.has(to) || count < graph_.config().connectivity_base) return false;
+    // Links come in no order: the list was sorted when it was full last, and got others since.
+    measured_.resize(count);
+    measure(from, links.rows(), count, measured_.data());
+    uint32_t farthest = count;
+    for (uint32_t i = 0; i < count; ++i) {
+        if (counts()[links[i]] > linksMin_ && (farthest == count || measured_[i] > measured_[farthest])) farthest = i;
     }
+    if (farthest == count) return false;
+    --counts()[links[farthest]];
+    links.replace(farthest, to);
     ++counts()[to];
     return true;
 }

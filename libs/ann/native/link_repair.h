@@ -21,6 +21,13 @@
 // 1 to 3 % of the rows are suspect, in the last line 13 %. Islands (rows that have links, but only from each other) were up to 26
 // rows of 50,000 with 20 % outliers, now none: the walk to a row's vector starts outside. With dot a row need not be found by
 // its own vector, so there a row without any link gets one, and that is all: of 40,000 rows 8 were still in islands.
+//
+// Of the rows where a walk ends, those with room in their lists are linked from first. Taking full ones first cost recall wherever the
+// same rows are in many pools: M 16, efConstruction 128, f32, ef 64, full lists first / those with room first / hnswlib 0.8.0:
+//
+//     6,144 rows of two ones in 1,024 dimensions, own vector      l2 0.54 / 0.76 / 0.76       cosine 0.93 / 0.94 / 0.85
+//     the same once the writer is at rest                         l2 0.83 / 0.95              cosine 0.96 / 0.97
+//     8,000 × 300 of word2vec, recall@10 once they are linked     l2 0.959 / 0.986
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -58,8 +65,10 @@ public:
 
     /** Fills in the distances of rows from one. */
     using Measure = std::function<void(uint32_t from, const uint32_t* rows, size_t count, float* distances)>;
-    /** Makes `from` link to `to`, if need be instead of the farthest row that has enough. False when there is no place. */
-    bool link(uint32_t from, uint32_t to, const Measure& measure);
+    /** Makes `from` link to `to`, unless its list is full and leads elsewhere. */
+    bool link(uint32_t from, uint32_t to);
+    /** The same where the list is full, instead of to the farthest row that has enough. False when it is not, or there is none. */
+    bool linkInstead(uint32_t from, uint32_t to, const Measure& measure);
     bool isSuspect(uint32_t row) const { return static_cast<uint32_t>(graph_.at(row).key) & suspectMark; }
     void mark(uint32_t row) { graph_.at(row).key = row | suspectMark; }
     uint32_t incoming(uint32_t row) const { return counts()[row]; }

@@ -264,12 +264,15 @@ void Index::makeFindable(uint32_t row, uint32_t rows, Scratch& scratch) {
     uint32_t missing = findableLinks(options_.metric);
     const RowDistances distances(*this);
     const auto measure = [&](uint32_t from, const uint32_t* rows, size_t count, float* out) { distances.from(from, rows, count, out); };
-    // Copies come last: they are what a walk ends in where there are many, and not on the way of others.
+    // Copies come last: they are what a walk ends in where there are many, and not on the way of others. And full lists come after those
+    // with room: where all rows are as far from each other the first ones are in every pool, and would lose all links but the newest.
     for (const bool areCopies : {false, true}) {
-        for (const Scratch::Candidate& near : scratch.pool) {
-            if (copies_.has(near.row) != areCopies) continue;
-            if (repair_.link(near.row, row, measure)) --missing;
-            if (missing == 0) return;
+        for (const bool areFull : {false, true}) {
+            for (const Scratch::Candidate& near : scratch.pool) {
+                if (copies_.has(near.row) != areCopies) continue;
+                if (areFull ? repair_.linkInstead(near.row, row, measure) : repair_.link(near.row, row)) --missing;
+                if (missing == 0) return;
+            }
         }
     }
 }
