@@ -14,6 +14,8 @@ export interface StandbyState {
   primary: string;
   /** Wall clock at which it came into this phase, milliseconds since the Unix epoch. */
   sinceMs: number;
+  /** While it is promoted: all that is taken of the primary is here. */
+  hasRest?: true;
 }
 
 /**
@@ -133,6 +135,13 @@ export class StandbyView {
       if (toKithError(error).code !== "NOT_FOUND") throw error;
       throw new KithError("FAILED_PRECONDITION", "this cluster follows no other one: there is nothing to promote");
     }
+  }
+
+  /** Nothing more is taken of the primary. */
+  async tookRest(): Promise<void> {
+    await this.#state.modify(stateName, (state) =>
+      state.phase === "promoting" && state.hasRest !== true ? { ...state, hasRest: true } : undefined,
+    );
   }
 
   /** The promotion has come to its end. */

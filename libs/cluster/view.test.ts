@@ -158,3 +158,18 @@ test("reads what is in the catalog, also where that is of an earlier time than w
   catalog.get = () => Promise.resolve(undefined);
   expect(await view.read("a")).toBeUndefined();
 });
+
+test("refreshed, it has what its watch has not told of yet", async () => {
+  const watch = catalog.watch.bind(catalog);
+  catalog.watch = (prefix, handlers) => watch(prefix, { ...handlers, onChange: () => undefined });
+  const behind = new CatalogView(catalog, "things", (json) => JSON.parse(json) as { id: number });
+  await behind.start();
+  await view.create("a", { id: 1 });
+  expect(behind.names()).toEqual([]);
+  await behind.refresh();
+  expect(behind.get("a")?.value).toEqual({ id: 1 });
+  await view.modify("a", () => ({ id: 2 }));
+  await behind.refresh();
+  expect(behind.get("a")?.value).toEqual({ id: 2 });
+  await behind.close();
+});

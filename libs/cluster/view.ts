@@ -66,6 +66,11 @@ export class CatalogView<T> {
     return this.#isReady;
   }
 
+  /** Has, when it resolves, whatever the catalog has had until now, but for what was deleted a moment ago. */
+  async refresh(): Promise<void> {
+    for (const entry of await this.#catalog.list(this.#prefix)) this.#onChange({ kind: "put", entry });
+  }
+
   get(name: string): Versioned<T> | undefined {
     return this.#entries.get(name);
   }

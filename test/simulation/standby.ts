@@ -10,6 +10,8 @@ import { Ledger, natsName } from "./nats.js";
 const promoteMs = 240_000;
 /** A promotion in the middle of faults is given up after so long: what is copied may need the primary. */
 const hurriedMs = 20_000;
+/** With no coordinator a promotion is asked for so long. */
+const refusedMs = 3_000;
 
 /** A cluster that follows another one, with faults and clients of its own, and takes its place. */
 export class Standby {
@@ -88,9 +90,28 @@ export class Standby {
     if (this.#ends !== undefined) return false;
     const phase = await this.#phase();
     const isFollowing = phase !== "promoting" && phase !== "promoted";
+    if (isFollowing && this.#primary.primary === undefined && this.cluster.world.random.float() < 0.5)
+      await this.#changeUnseen();
     if (!(await this.#promote(promoteMs)))
       throw new Error(`the standby was not promoted within ${promoteMs / 1_000} s`);
     return isFollowing;
+  }
+
+  /** Its coordinators are dead while a collection is made in the primary and another one deleted, and come back when its promotion has been asked for. */
+  async #changeUnseen(): Promise<void> {
+    const { cluster } = this;
+    const { world } = cluster;
+    const coordinators = cluster.names("coordinator");
+    for (const name of coordinators) cluster.kill(name, false);
+    const there = new Client(this.#primary, "client-u", []);
+    await there.create("u", 1 + world.random.below(2), 1);
+    await there.write("u", there.planUpsert([1, 2, 3, 4], "u"), { attempts: 10 });
+    await there.drop("x");
+    await this.#primary.ledger.read(this.#primary.nats.log);
+    // It is refused where something was being copied.
+    for (const endMs = world.nowMs + refusedMs; world.nowMs < endMs && !(await this.client.promote()); )
+      await world.sleep(300);
+    for (const name of coordinators) cluster.start(name);
   }
 
   /** Nothing comes from the primary for some seconds. */
@@ -143,6 +164,18 @@ export class Standby {
     return ends;
   }
 
+  /** It has the collections that the primary has, and no other ones. */
+  async #compareCollections(present: readonly Collection[]): Promise<string[]> {
+    const theirs = (await this.#primary.nats.catalog.list("collections")).map(({ value }) => parseCollection(value));
+    const isIn = ({ id }: Collection, others: readonly Collection[]): boolean => others.some((each) => each.id === id);
+    const missing = theirs.filter((each) => each.state === "ready" && !isIn(each, present));
+    const left = present.filter((each) => each.state === "ready" && !isIn(each, theirs));
+    return [
+      ...missing.map(({ name }) => `the standby lacks the collection "${name}" of its primary`),
+      ...left.map(({ name }) => `the standby has a collection "${name}" that its primary has deleted`),
+    ];
+  }
+
   /**
    * What it has, by which its answers are judged, and what is wrong with it: each log is that of the primary, record by record, up to where it was promoted,
    * and then its own. `isWhole`: all that the primary has must be here.
@@ -151,7 +184,9 @@ export class Standby {
     const { log } = this.cluster.nats;
     const ledger = new Ledger();
     const violations: string[] = [];
-    for (const record of await this.#present()) {
+    const present = await this.#present();
+    if (isWhole) violations.push(...(await this.#compareCollections(present)));
+    for (const record of present) {
       ledger.noteCollection(record);
       for (const { shard } of record.shards) {
         const name = { collectionId: record.id, shard };

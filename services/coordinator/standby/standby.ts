@@ -40,6 +40,7 @@ interface Around extends Runtime {
 /** How often what the primary has is compared with what is here, at most. */
 const passEveryMs = 250;
 const removalTimeoutMs = 5_000;
+const listTimeoutMs = 5_000;
 /** A promotion waits so long for a primary that does not answer: it may be well, and have what is not here. */
 const reconnectMs = 5_000;
 
@@ -179,10 +180,11 @@ export class Standby {
   /** Takes what the primary still has, where it answers; then follows no more, and lets this cluster go on by itself. */
   async #promote(): Promise<void> {
     const { view, collections, cluster, logger, clock, isHolder } = this.#options;
-    const theirs = await this.#answering();
-    if (theirs !== undefined) {
-      await this.#logs.match(theirs);
-      await this.#logs.finish(theirs, this.#closing.signal);
+    if (view.state?.hasRest !== true) {
+      await this.#takeRest();
+      if (!isHolder()) return;
+      // From here on the catalog goes its own way, whoever goes on with this.
+      await view.tookRest();
     }
     await this.#logs.stop();
     for (const key of collections.names()) {
@@ -199,14 +201,24 @@ export class Standby {
     logger.warn("this cluster was promoted: it follows its primary no more, and takes writes", {});
   }
 
-  /** The primary's log, once it answers: a coordinator that has just taken over follows nothing yet, and a connection may have been cut a moment ago. */
-  async #answering(): Promise<Log | undefined> {
+  /** What the primary has and is not here yet, of its catalog and of its logs, where it answers. */
+  async #takeRest(): Promise<void> {
+    const primary = await this.#answering();
+    if (primary === undefined) return;
+    // Of what changed a moment ago, its watch may not have told yet.
+    await withTimeout(this.#options.clock, listTimeoutMs, () => primary.collections.refresh()).catch(() => undefined);
+    await this.#reconcile(primary);
+    await this.#logs.finish(primary.log, this.#closing.signal);
+  }
+
+  /** The primary, once it answers: a coordinator that has just taken over follows nothing yet, and a connection may have been cut a moment ago. */
+  async #answering(): Promise<PrimaryCluster | undefined> {
     const { clock } = this.#options;
     const untilMs = clock.monotonicMs() + reconnectMs;
     for (;;) {
       this.#connect();
       await this.#opening;
-      if (this.#primary?.log.available === true) return this.#primary.log;
+      if (this.#primary?.log.available === true) return this.#primary;
       if (clock.monotonicMs() > untilMs || this.#closing.signal.aborted) return undefined;
       await sleep(clock, passEveryMs);
     }
