@@ -28,7 +28,7 @@ export interface ChangeEvent<P = JsonObject> {
   after?: Point<P>;
   /** Of the vector, with `near`. */
   score?: number;
-  /** To go on behind this change. */
+  /** To go on with once this change is dealt with: nothing is missed behind it; changes that came with this one may come again. */
   token: Token;
 }
 
@@ -76,11 +76,12 @@ export async function* watchCollection<P>(
       for (;;) {
         const answer = await answers.next();
         attempt = 0;
-        from = answer.token;
         const token = tokenFromWire(answer.token);
-        // The token is behind all of the message: what comes before its last change begins with it again.
-        const changes = answer.changes.map((change) => eventOf<P>(change, token, transport));
-        yield* changes;
+        // It is behind all of the message: who goes on behind another change of it than the last has the message again.
+        const again = from === undefined ? token : tokenFromWire(from);
+        from = answer.token;
+        const last = answer.changes.length - 1;
+        yield* answer.changes.map((change, i) => eventOf<P>(change, i === last ? token : again, transport));
         onToken?.(token);
       }
     } catch (error) {

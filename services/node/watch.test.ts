@@ -151,12 +151,33 @@ test("a token goes on where it was: of a write, of a change; each point's last c
   }
   expect(seen.filter((each) => each.id === 2).at(-1)?.kind).toBe("delete");
   await stop();
-  const from = seen[20]?.token as Token;
-  const further = await watching(steps, { from });
-  await eventually(() => expect(further.token()).toBeDefined());
-  const sequences = new Map(seen.map((each) => [`${each.shard}:${each.sequence}`, each]));
-  for (const each of further.seen) expect(sequences.has(`${each.shard}:${each.sequence}`)).toBe(true);
-  await further.stop();
+  const textOf = ({ shard, sequence, id }: ChangeEvent): string => `${shard}:${sequence} ${id}`;
+  const all = seen.map(textOf);
+  // Whoever keeps the token of the last change that it has dealt with misses none.
+  for (const at of [0, 7, 20, 30]) {
+    const further = await watching(steps, { from: seen[at]?.token as Token });
+    await eventually(() =>
+      expect([...all.slice(0, at + 1), ...further.seen.map(textOf)]).toEqual(expect.arrayContaining(all)),
+    );
+    for (const each of further.seen) expect(all).toContain(textOf(each));
+    await further.stop();
+  }
+}, 30_000);
+
+test("none is missed behind the token of a change, also of those that one record has made", async () => {
+  const together = await made("together");
+  const { token } = await together.upsert({ id: 100, vector: [0, 0] });
+  await together.upsert(Array.from({ length: 5 }, (_, id) => ({ id, vector: [id, id] })));
+  const { seen, stop } = await watching(together, { from: token });
+  await eventually(() => expect(seen.length).toBe(5));
+  expect(new Set(seen.map(({ sequence }) => sequence)).size).toBe(1);
+  await stop();
+  for (const [at, change] of seen.entries()) {
+    const left = seen.slice(at + 1).map(({ id }) => id);
+    const further = await watching(together, { from: change.token });
+    await eventually(() => expect(further.seen.map(({ id }) => id)).toEqual(expect.arrayContaining(left)));
+    await further.stop();
+  }
 }, 30_000);
 
 test("a standing query tells of points that come near", async () => {

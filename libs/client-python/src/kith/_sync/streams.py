@@ -119,9 +119,11 @@ def watch_collection(
                 if answer is None:
                     continue
                 attempt = 0
-                for change in answer.changes:
-                    # The token is behind all of the message: what comes before its last change begins with it again.
-                    yield change_from_wire(change, answer.token, transport.parse_payload)
+                # The token is behind all of the message: who goes on behind another change of it than the last has the message again.
+                again = getattr(request, "from") if request.HasField("from") else answer.token
+                last = len(answer.changes) - 1
+                for i, change in enumerate(answer.changes):
+                    yield change_from_wire(change, answer.token if i == last else again, transport.parse_payload)
                 getattr(request, "from").CopyFrom(answer.token)
                 if on_token is not None:
                     on_token(token_from_wire(answer.token))
