@@ -1,7 +1,8 @@
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { eventually } from "../base/testing.js";
 import { createIndex, type Datatype, type IndexOptions, loadIndex, type Metric, type VectorIndex } from "./index.js";
 import { clustered, gaussian, naiveDistance, naiveSearch, range, rowOf, seededRandom } from "./testing/data.js";
 
@@ -176,3 +177,44 @@ test.each<[Metric, Datatype]>([
   const codes = await index.search(rowOf(numbers, dimension, 0), { k: 10, ef: 1, exact: true, codesOnly: true });
   expect([...codes.distances]).not.toEqual([...found.distances]);
 });
+
+/** Bytes of the files in the folder that the process has in its memory. */
+async function residentBytes(): Promise<number> {
+  const text = await readFile("/proc/self/smaps", "utf8");
+  let isOwn = false;
+  let kib = 0;
+  for (const line of text.split("\n")) {
+    if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) isOwn = line.includes(folder);
+    else if (isOwn && line.startsWith("Rss:")) kib += Number(/\d+/.exec(line)?.[0]);
+  }
+  return kib * 1024;
+}
+
+test.runIf(process.platform === "linux")(
+  "vectors as they were given leave the memory of the process after a load, a save and a start",
+  async () => {
+    const long = 4_096;
+    const most = 4_600;
+    const options: IndexOptions = { ...optionsOf("dot", "i8"), dimension: long, m: 4, efConstruction: 8 };
+    const random = seededRandom(41);
+    const index = createIndex(options);
+    for (let from = 0; from < most; from += 200) {
+      await index.add(range(from, from + 200), Float32Array.from({ length: 200 * long }, random));
+    }
+    const { givenBytes } = index.stats();
+    expect(givenBytes).toBe(most * long * 4);
+    await index.flush();
+    await eventually(async () => expect(await residentBytes()).toBeLessThan(givenBytes / 4));
+    const query = Float32Array.from({ length: long }, random);
+    const found = await index.search(query, { k: 10, ef: 64 });
+    const saved = join(folder, "saved");
+    await index.save(saved, { sequence: 1 });
+    expect(await residentBytes()).toBeLessThan(givenBytes / 4);
+    await index.close();
+    const loaded = await loadIndex(saved, options);
+    expect(await residentBytes()).toBeLessThan(givenBytes / 4);
+    const { slots, distances } = found;
+    expect(await loaded?.index.search(query, { k: 10, ef: 64 })).toMatchObject({ slots, distances });
+    await loaded?.index.close();
+  },
+);

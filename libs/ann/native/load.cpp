@@ -102,8 +102,10 @@ Failure loadIndex(const SavedIndex& saved, const std::string& graphPath, const s
     } else if (Failure failure = loadRows(saved, saved.rows, cancel, vectors, rowsFileNumber)) {
         return failure;
     }
-    if (Vectors* given = index.givenForLoading())
+    if (Vectors* given = index.givenForLoading()) {
         if (Failure failure = loadRows(saved, saved.given, cancel, *given, givenFileNumber)) return failure;
+        given->letGo(saved.rowCount);
+    }
     if (!vectors.restoreClipped(meta.clippedRows, meta.clippedVectors)) throw Refusal(Failure::resources, outOfRowMemory);
     if (Failure failure = loadGraph(graphPath, saved, cancel, index)) return failure;
     index.rowsForLoading().restore(saved.rowCount, meta.alive, meta.slots);

@@ -106,6 +106,11 @@ bool Region::commit(size_t bytes) {
     return true;
 }
 
+void Region::letGo(size_t bytes) const {
+    // Of a shared mapping it loses nothing: what was written is in the file.
+    if (file_ >= 0 && bytes > 0) madvise(base_.load(std::memory_order_relaxed), bytes, MADV_DONTNEED);
+}
+
 void Region::release() {
     if (mapping_) munmap(mapping_, mappingBytes_);
     if (file_ >= 0) close(file_);

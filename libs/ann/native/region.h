@@ -21,6 +21,11 @@ public:
     /** Makes the first `bytes` readable and writable (zeroed at first use). False when memory or the reservation is used up. */
     bool commit(size_t bytes);
     void release();
+    /**
+     * Takes the pages of the first `bytes` of a file out of the process: the system keeps as many of them as it has room for, and whoever reads one maps it again.
+     * Nothing where it is no file. Beside readers and writers.
+     */
+    void letGo(size_t bytes) const;
     bool isInFile() const { return file_ >= 0; }
 
     /** Null before `reserve`, which may run beside readers: they must not follow it before they know that it has ended. */

@@ -48,7 +48,10 @@ Failure Snapshot::write(const std::string& rowsPath, const std::string& givenPat
     if (failure) return failure;
     failure = writeRows(*vectors_, firstRow_, rowsPath, key.of(rowsFileNumber), cancel, saved.rows);
     if (failure) return failure;
-    if (const Vectors* given = index_->given()) failure = writeRows(*given, firstGiven_, givenPath, key.of(givenFileNumber), cancel, saved.given);
+    if (const Vectors* given = index_->given()) {
+        failure = writeRows(*given, firstGiven_, givenPath, key.of(givenFileNumber), cancel, saved.given);
+        if (firstGiven_ < rowCount_) given->letGo(rowCount_);
+    }
     if (failure) return failure;
     return writeMeta(metaPath, key.of(metaFileNumber), cancel, saved.meta);
 }

@@ -66,6 +66,8 @@ public:
     char* rowForWriting(uint32_t row) { return arena_.data() + static_cast<size_t>(row) * codec_.rowBytes(); }
     const ClippedRows& clipped() const { return clipped_; }
     bool hugePages() const { return arena_.hugePages(); }
+    /** Takes the first rows out of the memory of the process, where they are in a file: after what has gone through all of them. */
+    void letGo(uint32_t rows) const { arena_.letGo(static_cast<size_t>(rows) * codec_.rowBytes()); }
     GatherKernel gather() const { return kernels_->gather[codec_.code()][codec_.comparison()]; }
     PairKernel pair() const { return kernels_->pair[codec_.code()][codec_.comparison()]; }
     const Kernels& kernels() const { return *kernels_; }

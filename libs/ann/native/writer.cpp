@@ -16,8 +16,9 @@ constexpr uint32_t findableEf = 32;
 constexpr uint32_t looksPerAdd = 3;
 /** At rest all suspect rows are looked at once the graph has grown by this part. */
 constexpr uint32_t roundPart = 64;
-/** New rows after which a writer that comes to rest gives freed memory back. */
+/** New rows after which a writer that comes to rest gives memory back, or so many bytes of them as they were given. */
 constexpr uint32_t tidyRows = 1 << 16;
+constexpr size_t tidyBytes = size_t{64} << 20;
 /** And all rows once this part of them is new: growing clusters can hide rows that have many links. */
 constexpr uint32_t wholeRoundPart = 5;
 /** Rows that a round goes over before it looks whether there is other work. */
@@ -108,7 +109,8 @@ bool Index::writeSome(Scratch& scratch) {
         tellWaiters();
     }
     // The load that brought these rows is over: its buffers are free now, or will be when the round has ended.
-    if (next == rows_.count() && next - tidiedRows_ >= tidyRows) {
+    const auto untidied = static_cast<size_t>(next - tidiedRows_);
+    if (next == rows_.count() && (untidied >= tidyRows || untidied * options_.dimension * sizeof(float) >= tidyBytes)) {
         returnFreedMemory();
         tidiedRows_ = next;
         tidyAfterRound_ = true;
@@ -118,7 +120,11 @@ bool Index::writeSome(Scratch& scratch) {
         goOnWithRound(scratch);
         if (Workers::Clock::now() > until) return true;
     }
-    if (tidyAfterRound_) returnFreedMemory();
+    if (tidyAfterRound_) {
+        returnFreedMemory();
+        // Each of them was written and, with product codes, read for its links.
+        if (given_) given_->letGo(next);
+    }
     tidyAfterRound_ = false;
     return mayGoOn() && (next < rows_.count() || roundIsDue());
 }
