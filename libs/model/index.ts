@@ -95,6 +95,7 @@ export {
   partitionOfPayload,
   partitionText,
 } from "./partition.js";
+export * as jsonCharacters from "./json-characters.js";
 export { isJsonObject, JsonFloat, type JsonObject, type JsonValue, parseJson, printJson } from "./json.js";
 export { formatJson, jsonDepth, type JsonMember, jsonMembers } from "./json-text.js";
 export {

@@ -1,4 +1,25 @@
 import { KithError, setOwn } from "../base/index.js";
+import {
+  backslash,
+  carriageReturn,
+  closeBrace,
+  closeBracket,
+  colon,
+  comma,
+  dot,
+  lineFeed,
+  lowerE,
+  minus,
+  nine,
+  openBrace,
+  openBracket,
+  quote,
+  shortDigits,
+  space,
+  tab,
+  upperE,
+  zero,
+} from "./json-characters.js";
 
 /**
  * A JSON value that keeps what a filter must tell apart: an integer beyond 2^53 is a bigint, a whole number that was
@@ -26,8 +47,6 @@ export function isJsonObject(value: JsonValue | undefined): value is JsonObject 
 
 /** Longest integer literal that is kept exactly, with its sign; u64 needs 20 digits. Longer ones become doubles. */
 const integerLiteralMax = 21;
-/** Integers of this many digits are sums of digits; no double loses any of them. */
-const shortDigits = 15;
 
 const numberPattern = /-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/y;
 
@@ -36,25 +55,6 @@ const literals: readonly [string, JsonValue][] = [
   ["true", true],
   ["false", false],
 ];
-
-const tab = 0x09;
-const lineFeed = 0x0a;
-const carriageReturn = 0x0d;
-const space = 0x20;
-const quote = 0x22;
-const comma = 0x2c;
-const minus = 0x2d;
-const dot = 0x2e;
-const zero = 0x30;
-const nine = 0x39;
-const colon = 0x3a;
-const upperE = 0x45;
-const openBracket = 0x5b;
-const backslash = 0x5c;
-const closeBracket = 0x5d;
-const lowerE = 0x65;
-const openBrace = 0x7b;
-const closeBrace = 0x7d;
 
 /**
  * Parses JSON text exactly (see JsonValue); INVALID_ARGUMENT where it is not JSON, but control characters in strings pass

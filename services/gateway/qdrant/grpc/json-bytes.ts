@@ -1,25 +1,26 @@
 import { WireType } from "@bufbuild/protobuf/wire";
-import { isJsonObject, parseJson } from "../../../../libs/model/index.js";
+import { isJsonObject, jsonCharacters, parseJson } from "../../../../libs/model/index.js";
 import type { BackwardWriter } from "../../../../libs/wire/index.js";
 import { kind, writeEntries, writeValue } from "./json-value.js";
 
-const space = 0x20;
-const quote = 0x22;
-const comma = 0x2c;
-const minus = 0x2d;
-const dot = 0x2e;
-const zero = 0x30;
-const nine = 0x39;
-const colon = 0x3a;
-const openBracket = 0x5b;
-const backslash = 0x5c;
-const closeBracket = 0x5d;
-const letterE = 0x65;
-const letterL = 0x6c;
-const openBrace = 0x7b;
-const closeBrace = 0x7d;
-/** Integers of this many digits are sums of digits; no double loses any of them. */
-const shortDigits = 15;
+const {
+  space,
+  quote,
+  comma,
+  minus,
+  dot,
+  zero,
+  nine,
+  colon,
+  openBracket,
+  backslash,
+  closeBracket,
+  lowerE,
+  lowerL,
+  openBrace,
+  closeBrace,
+  shortDigits,
+} = jsonCharacters;
 /** The beginning of a longer string is searched for natively. */
 const nearBytes = 24;
 
@@ -145,9 +146,9 @@ class BackwardJson {
         if (!this.#items()) return false;
         writer.nested(kind.list, end);
         return true;
-      case letterE:
+      case lowerE:
         return this.#flag();
-      case letterL:
+      case lowerL:
         if (!this.#word("null")) return false;
         writer.varint(0);
         writer.tag(kind.null, WireType.Varint);
@@ -257,7 +258,7 @@ function isOfNumber(code: number): boolean {
     code === minus ||
     code === dot ||
     code === 0x2b ||
-    code === letterE ||
+    code === lowerE ||
     code === 0x45
   );
 }
