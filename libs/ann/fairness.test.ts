@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createIndex, type VectorIndex } from "./index.js";
+import { companionsServed } from "./testing.js";
 import { clustered, range, rowOf } from "./testing/data.js";
 
 const dimension = 64;
@@ -43,6 +44,20 @@ test("beside 40 exact scans of 400,000 rows", async () => {
     expect(computed).toBe(400_000);
   };
   expect(await answeredBeside(() => Promise.all(Array.from({ length: 40 }, scan)))).toBeGreaterThan(20);
+  // None of these can share a scan with another one: each has a filter and a beam width of its own.
+  const differentScan = async (i: number): Promise<void> => {
+    const filter = new Uint8Array(400_000 / 8).fill(255);
+    filter[i] = 0;
+    const own = 1_000 + i;
+    const search = { k: 8, ef: 10 + i, exact: true, filter };
+    const { slots, computed } = await scanned.search(rowOf(rows, dimension, own), search);
+    expect([...slots]).toEqual([0, 1, 2, 3, 4, 5, 6, 7].map((copy) => copy * 50_000 + own));
+    expect(computed).toBe(400_000 - 8);
+  };
+  const before = companionsServed();
+  // More than one for each of them, where a queue would give one or two for all.
+  expect(await answeredBeside(() => Promise.all(Array.from(range(0, 40), differentScan)))).toBeGreaterThan(40);
+  expect(companionsServed()).toBe(before);
   await scanned.close();
 });
 
