@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { KithError, abortReason } from "../base/index.js";
+import { KithError, abortReason, heardByMany } from "../base/index.js";
 import { configurePool, createIndex, nativeInfo, type IndexOptions } from "./index.js";
 import { startChild, transpileLibrary } from "./testing/child.js";
 import { bitset, clustered, range, recall, rowOf, seededRandom } from "./testing/data.js";
@@ -206,6 +206,7 @@ test("aborting ends long searches early, with the reason of the signal", async (
   const before = (await scan()).computed;
   expect(before).toBe(20_000);
   const controller = new AbortController();
+  heardByMany(controller.signal);
   const waiting = Array.from({ length: 200 }, () => scan(controller.signal));
   controller.abort(new KithError("DEADLINE_EXCEEDED", "too late"));
   const ended = await Promise.allSettled(waiting);

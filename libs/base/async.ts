@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { KithError } from "./errors.js";
 import type { Random } from "./random.js";
 
@@ -36,6 +37,12 @@ export function abortReason(signal: Pick<Cancellation, "reason">): KithError {
     return new KithError("DEADLINE_EXCEEDED", "the deadline passed before the call ended");
   }
   return new KithError("CANCELLED", "the call was cancelled");
+}
+
+/** The same signal, to which as many may listen as there are parts of a work: Node takes more than ten for a leak. */
+export function heardByMany(signal: AbortSignal): AbortSignal {
+  setMaxListeners(0, signal);
+  return signal;
 }
 
 /** Waits for `promise`, but rejects as soon as `signal` aborts. The promise itself goes on. */

@@ -98,6 +98,17 @@ test("a timeout aborts the work's signal, the parent does too, and no timer is l
   expect(clock.pending).toBe(0);
 });
 
+test("as many parts of a work may listen to its signal as there are, without a warning of Node", async () => {
+  const warned = vi.fn();
+  process.on("warning", warned);
+  await withTimeout(new ManualClock(), 100, async (signal) => {
+    for (let i = 0; i < 20; i++) signal.addEventListener("abort", () => undefined);
+    await new Promise((resolve) => setImmediate(resolve));
+  });
+  process.off("warning", warned);
+  expect(warned).not.toHaveBeenCalled();
+});
+
 test("the system's timers run, and can be closed", async () => {
   const closed = vi.fn();
   systemClock.setTimer(closed, 1).unref().close();

@@ -1,4 +1,4 @@
-import { abortReason } from "./async.js";
+import { abortReason, heardByMany } from "./async.js";
 import { KithError } from "./errors.js";
 
 /** A timer that was set. */
@@ -70,7 +70,7 @@ export async function withTimeout<T>(
   parent?.addEventListener("abort", onAbort, { once: true });
   const timer = clock.setTimer(() => controller.abort(timedOut(ms)), ms).unref();
   try {
-    return await work(controller.signal);
+    return await work(heardByMany(controller.signal));
   } finally {
     timer.close();
     parent?.removeEventListener("abort", onAbort);

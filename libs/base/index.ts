@@ -1,5 +1,5 @@
 export { defaultTarget, hostPort } from "./address.js";
-export { abortReason, backoffMs, type Cancellation, type Deferred, deferred, withAbort } from "./async.js";
+export { abortReason, backoffMs, type Cancellation, type Deferred, deferred, heardByMany, withAbort } from "./async.js";
 export { type Clock, sleep, systemClock, type Timer, withTimeout } from "./clock.js";
 export {
   assert,

@@ -1,4 +1,4 @@
-import { type Clock, KithError, toKithError } from "../../libs/base/index.js";
+import { type Clock, heardByMany, KithError, toKithError } from "../../libs/base/index.js";
 import type { CollectionsView } from "../../libs/cluster/index.js";
 import {
   autoRowsMin,
@@ -99,7 +99,7 @@ export class Chooser {
     const pauseMs = Math.min(againMostMs, againMs * 2 ** Math.min(count, 10));
     this.#tried.set(key, { count: count + 1, nextMs: clock.monotonicMs() + pauseMs });
     const request = { field: field.name, target: field.autoRecall };
-    const { signal } = this.#closing;
+    const signal = heardByMany(this.#closing.signal);
     const answers = await Promise.all(
       replicas.map(({ node, shard }) => trialOf(node, { collectionId: record.id, shard }, request, signal)),
     );

@@ -1,4 +1,4 @@
-import { type Clock, KithError, type Random, type Runtime, sleep } from "../../libs/base/index.js";
+import { type Clock, heardByMany, KithError, type Random, type Runtime, sleep } from "../../libs/base/index.js";
 import type { OperationProgress } from "../../libs/cluster/index.js";
 
 /** Work that takes longer than a step of an operation should. `T`: what it keeps for a further attempt. */
@@ -80,7 +80,7 @@ export class Jobs {
     const abort = new AbortController();
     const job: Job<T> = { state: from, abort, work: Promise.resolve(), outcome: undefined };
     const control = {
-      signal: abort.signal,
+      signal: heardByMany(abort.signal),
       keep: (state: T) => {
         job.state = state;
       },

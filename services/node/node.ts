@@ -1,10 +1,10 @@
-import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import type { IndexOptions } from "../../libs/ann/index.js";
 import { BackupLocations, type BackupWorker } from "../../libs/backup/index.js";
 import {
   crc32c,
   deferred,
+  heardByMany,
   KithError,
   prepareData,
   systemRuntime,
@@ -355,9 +355,8 @@ async function start(
       trialOf: (id, replica, request, closing) =>
         withTimeout(clock, trialTimeoutMs, async (ended) => {
           if (asked.links === undefined) throw new KithError("SHARD_UNAVAILABLE", "this node is still starting");
-          const signal = AbortSignal.any([ended, closing]);
           // Each search of a trial listens to it.
-          setMaxListeners(0, signal);
+          const signal = heardByMany(AbortSignal.any([ended, closing]));
           const call = { signal, trace: untraced };
           return asked.links.find(id).api.read("trial", replica, { ...request, minSequence: 0 }, call);
         }),

@@ -12,7 +12,7 @@ import {
   sharedFilesOf,
   sharedPrefixesOf,
 } from "../../../libs/backup/index.js";
-import { abortReason, crc32c, KithError, toKithError } from "../../../libs/base/index.js";
+import { abortReason, crc32c, heardByMany, KithError, toKithError } from "../../../libs/base/index.js";
 import type { Operation } from "../../../libs/cluster/index.js";
 import type { Collection, ShardPlacement } from "../../../libs/model/index.js";
 import type { Machine, OperationContext, Outcome } from "./machine.js";
@@ -85,7 +85,7 @@ async function write(
     };
     const waiting = [...shards];
     const ending = new AbortController();
-    const all = AbortSignal.any([signal, ending.signal]);
+    const all = heardByMany(AbortSignal.any([signal, ending.signal]));
     const worker = async (): Promise<void> => {
       for (let shard = waiting.shift(); shard !== undefined; shard = waiting.shift()) {
         const { shard: number } = shard;

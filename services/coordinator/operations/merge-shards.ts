@@ -1,5 +1,5 @@
 import type { MergeJob } from "../../../libs/backup/index.js";
-import { KithError, sleep, toKithError } from "../../../libs/base/index.js";
+import { heardByMany, KithError, sleep, toKithError } from "../../../libs/base/index.js";
 import type { Operation } from "../../../libs/cluster/index.js";
 import type {
   Collection,
@@ -171,7 +171,7 @@ async function feed(
     let kept = data;
     const done = new Map<number, { points: number; bytes: number }>();
     const ending = new AbortController();
-    const all = AbortSignal.any([signal, ending.signal]);
+    const all = heardByMany(AbortSignal.any([signal, ending.signal]));
     const counts = await Promise.all(parentsIn(record, merge).map((parent) => statusesOf(parent, merge, context)));
     const totalPoints = counts.reduce((sum, all) => sum + Math.max(0, ...all.map((each) => each?.pointCount ?? 0)), 0);
     const read = async (parent: ShardPlacement): Promise<void> => {

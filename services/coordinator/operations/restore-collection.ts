@@ -5,7 +5,7 @@ import {
   type FedFiles,
   type FeedPartJob,
 } from "../../../libs/backup/index.js";
-import { KithError, toKithError, withTimeout } from "../../../libs/base/index.js";
+import { heardByMany, KithError, toKithError, withTimeout } from "../../../libs/base/index.js";
 import { type NewOperation, type Operation, restoreIdOf } from "../../../libs/cluster/index.js";
 import { changedCollection, type Collection, type RestoreOrigin } from "../../../libs/model/index.js";
 import { addHash, formatDigest } from "../../../libs/hash/index.js";
@@ -150,7 +150,7 @@ async function feed({ id, data }: Restore, record: Collection, context: Operatio
     };
     const waiting = backup.parts.map(({ shard }) => shard).filter((shard) => data.fed[shard]?.isWhole !== true);
     const ending = new AbortController();
-    const all = AbortSignal.any([signal, ending.signal]);
+    const all = heardByMany(AbortSignal.any([signal, ending.signal]));
     const worker = async (first: number): Promise<void> => {
       for (let turn = first, shard = waiting.shift(); shard !== undefined; turn++, shard = waiting.shift()) {
         const part = shard;
@@ -256,7 +256,7 @@ async function check({ id, data }: Restore, record: Collection, context: Operati
     const progress = new Map<number, number>();
     const found = { points: 0, expiring: 0, content: 0n };
     const ending = new AbortController();
-    const all = AbortSignal.any([signal, ending.signal]);
+    const all = heardByMany(AbortSignal.any([signal, ending.signal]));
     const fed = sumOf(Object.values(data.fed));
     const worker = async (): Promise<void> => {
       for (let shard = waiting.shift(); shard !== undefined; shard = waiting.shift()) {
