@@ -1,5 +1,8 @@
 import { KithError, setOwn } from "../base/index.js";
-import {
+import * as jsonCharacters from "./json-characters.js";
+
+// As constants of this module they are compiled into the code; imported ones are read each time.
+const {
   backslash,
   carriageReturn,
   closeBrace,
@@ -19,7 +22,7 @@ import {
   tab,
   upperE,
   zero,
-} from "./json-characters.js";
+} = jsonCharacters;
 
 /**
  * A JSON value that keeps what a filter must tell apart: an integer beyond 2^53 is a bigint, a whole number that was
